@@ -1,4 +1,4 @@
-"""The gallery's page alone: `gallery.js` in Chromium, with a model that a test speaks for, and as a file of its own."""
+"""Tests of the gallery's page without JupyterLab: `gallery.js` in Chromium with the real model, and saved files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SVG = list(media.svg({"prompt": "a fox"}))
 
 
 class Stage(stages.Stage):
-    """A page with a gallery, and the kernel's side of its model, which is the real one."""
+    """A page with a gallery, and the real model on the kernel's side."""
 
     sheet: GalleryModel
 
@@ -43,7 +43,7 @@ class Stage(stages.Stage):
         self, rows: list[Outcome], *, page: int = 100, columns: int = 4, size: int = 220, files: Any = (), **how: Any
     ) -> None:
         def make(outcomes: Sequence[Outcome]) -> list[Card]:
-            return [made(one, files=files) for one in outcomes]
+            return [make_card(outcome, files=files) for outcome in outcomes]
 
         self.sheet = GalleryModel(len(rows), make, first=page + 1)
         self.sheet.take(rows)
@@ -52,21 +52,21 @@ class Stage(stages.Stage):
         self.start(shown, **how)
 
     def happen(self, *outcomes: Outcome) -> None:
-        """Tell what has become of rows."""
+        """Set new outcomes of rows, and send the updates."""
         self.sheet.take(outcomes)
-        self.tell()
+        self.send_updates()
 
-    def tell(self) -> None:
-        """Answer what the browser watches, and tell what has changed."""
-        for asked in self.sent():
-            if asked["kind"] == "watch":
-                self.sheet.watch(asked["rows"], asked["missing"])
+    def send_updates(self) -> None:
+        """Process the browser's watch messages, and send all updates."""
+        for message in self.sent():
+            if message["kind"] == "watch":
+                self.sheet.watch(message["rows"], message["missing"])
         while (update := self.sheet.update("posters", None, 1_790_000_001.0)) is not None:
-            message: Any = update
-            self.push(message)
+            changes: Any = update
+            self.push(changes)
 
     def rows(self) -> list[int]:
-        """The rows whose cards are shown, in their order."""
+        """Return the rows whose cards are shown, in page order."""
         found: list[int] = self.page.evaluate(
             """async () => {
                 await stage.painted()
@@ -79,7 +79,7 @@ class Stage(stages.Stage):
         return self.find(f".elf-card[data-row='{row}']")
 
     def expect_focus(self, label: str) -> None:
-        """Wait until what has this label has the focus: a dialog that closes gives it back a moment later."""
+        """Wait until the element with this label has the focus; a closing dialog restores it with a delay."""
         expect(self.page.locator(":focus")).to_have_attribute("aria-label", label)
 
     def file(self, row: int, n: int, kind: str | None, content: list[int]) -> None:
@@ -89,15 +89,15 @@ class Stage(stages.Stage):
         )
 
 
-def made(outcome: Outcome, *, files: Any = ()) -> Card:
-    """Make a card."""
+def make_card(outcome: Outcome, *, files: Any = ()) -> Card:
+    """Return the card of an outcome."""
     row = outcome.position
     sent = {"prompt": f"prompt {row}" if row != 3 else PROMPT, "style": "noir", "seed": row}
     return card(outcome, label=f"fox {row} · noir · seed {row}", sent=sent, files=files)
 
 
 def done(row: int, output: Any = "", **values: Any) -> Outcome:
-    """Make a completed row, with a picture of its own."""
+    """Return a completed outcome, by default with its own picture."""
     shown = f"https://cdn.test/{row}.svg" if output == "" else output
     return Outcome(
         row, COMPLETED, "b", f"e{row}", output=shown, cost=0.04, started_at=0, completed_at=4_200_000_000, **values
@@ -105,7 +105,7 @@ def done(row: int, output: Any = "", **values: Any) -> Outcome:
 
 
 def every_kind() -> list[Outcome]:
-    """Make a row of each kind of output and status."""
+    """Return an outcome of each kind of output and status."""
     return [
         done(0),
         done(1, [f"https://cdn.test/1-{n}.svg" for n in range(6)]),
@@ -125,36 +125,36 @@ def every_kind() -> list[Outcome]:
 
 @pytest.fixture
 def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
-    """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
+    """Yield a function that opens pages; assert that none logs an error, opens a dialog or runs scripts."""
     with stages.stages(browser, "gallery") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
 @pytest.fixture
 def stage(open_stage: Callable[..., Stage]) -> Stage:
-    """An empty page."""
+    """Open an empty page."""
     return open_stage()
 
 
-# -- what is shown --------------------------------------------------------------------------------------------------
+# -- cards ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_browser_writes_money_as_the_kernel_does(browser: Browser) -> None:
-    """The formatter of `format.js` gives the same texts as `format_usd`."""
+def test_browser_formats_amounts_like_the_kernel(browser: Browser) -> None:
+    """`formatUsd` of `format.js` returns the same texts as `format_usd`."""
     page = browser.new_page()
     source = (WEB / "format.js").read_text("utf-8").replace("export ", "")
-    written = page.evaluate(
+    texts = page.evaluate(
         "([source, amounts]) => amounts.map(new Function(`${source}; return formatUsd`)())",
         [source, [amount for amount, _ in AMOUNTS]],
     )
     page.close()
-    assert written == [text for _, text in AMOUNTS]
+    assert texts == [text for _, text in AMOUNTS]
 
 
-def test_each_kind_of_output_is_a_card(stage: Stage) -> None:
-    """As what it is, as text where it is nothing else; with its status in a symbol and a word; of few nodes."""
-    asked: list[str] = []
-    stage.page.on("request", lambda request: asked.append(request.url))
+def test_card_shows_each_kind_of_output(stage: Stage) -> None:
+    """Media are shown as such and other outputs as text; a status is a symbol and a word; cards have few nodes."""
+    requested: list[str] = []
+    stage.page.on("request", lambda request: requested.append(request.url))
     stage.show(every_kind())
     assert stage.rows() == list(range(13))
     picture = stage.card(0).locator("img")
@@ -170,9 +170,9 @@ def test_each_kind_of_output_is_a_card(stage: Stage) -> None:
     assert stage.card(6).locator(".elf-output-text").inner_text().startswith("A poem. ")
     assert '"score": 0.3' in stage.card(7).locator("pre").inner_text()
     assert stage.card(8).locator("a").get_attribute("href") == "https://cdn.test/archive.zip"
-    words = stage.find(".elf-badge").all_inner_texts()
-    assert [word.replace("\n", "") for word in words][:3] == ["✓completed", "✓completed", "✕failed"]
-    assert not any("film" in url or "sound" in url for url in asked)
+    badges = stage.find(".elf-badge").all_inner_texts()
+    assert [badge.replace("\n", "") for badge in badges][:3] == ["✓completed", "✓completed", "✕failed"]
+    assert not any("film" in url or "sound" in url for url in requested)
     assert (
         stage.page.evaluate(
             "Math.max(...[...document.querySelectorAll('.elf-grid-cell')].map(c => c.querySelectorAll('*').length))"
@@ -185,23 +185,21 @@ def test_each_kind_of_output_is_a_card(stage: Stage) -> None:
     )
 
 
-def test_a_picture_that_cannot_be_had_becomes_its_link(stage: Stage) -> None:
-    """It is asked for once: its URL is no longer valid after a day."""
-    asked: list[str] = []
-    stage.page.on("request", lambda request: asked.append(request.url))
+def test_unavailable_picture_is_replaced_by_its_link(stage: Stage) -> None:
+    """An expired URL is requested only once."""
+    requested: list[str] = []
+    stage.page.on("request", lambda request: requested.append(request.url))
     stage.show([done(0, "https://cdn.test/gone.png"), done(1)])
     link = stage.card(0).locator(".elf-placeholder a")
     expect(link).to_have_attribute("href", "https://cdn.test/gone.png")
     assert "unavailable" in stage.card(0).locator(".elf-placeholder").inner_text()
     stage.happen(Outcome(1, FAILED))
-    assert sum("gone" in url for url in asked) == 1
+    assert sum("gone" in url for url in requested) == 1
 
 
 @pytest.mark.parametrize(("width", "columns", "across"), [(1000, 3, 3), (1000, 1, 1), (540, 3, 2), (320, 3, 1)])
-def test_no_more_cards_than_wanted_stand_side_by_side(
-    open_stage: Callable[..., Stage], width: int, columns: int, across: int
-) -> None:
-    """And fewer where it is narrow, without a bar to scroll sideways."""
+def test_number_of_columns_is_limited(open_stage: Callable[..., Stage], width: int, columns: int, across: int) -> None:
+    """There are at most `columns` cards side by side, fewer on a narrow page, and no horizontal scrolling."""
     stage = open_stage(width=width)
     stage.show([done(row) for row in range(6)], columns=columns)
     tops = stage.page.evaluate("[...document.querySelectorAll('.elf-card')].map(c => c.getBoundingClientRect().top)")
@@ -209,11 +207,11 @@ def test_no_more_cards_than_wanted_stand_side_by_side(
     assert stage.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-# -- what changes ---------------------------------------------------------------------------------------------------
+# -- updates --------------------------------------------------------------------------------------------------------
 
 
-def test_what_has_not_changed_is_not_touched(stage: Stage) -> None:
-    """A film that plays goes on, and whoever has the focus keeps it, while other cards fill in around it."""
+def test_update_keeps_unchanged_cards(stage: Stage) -> None:
+    """A playing video keeps its element and the focused button its focus while other cards change."""
     stage.show([done(1, "https://cdn.test/a.mp4")._replace(position=0), Outcome(1, RUNNING), Outcome(2, RUNNING)])
     stage.card(0).locator(".elf-enlarge").focus()
     stage.page.evaluate("() => { window.film = document.querySelector('video'); film.mark = 1 }")
@@ -225,8 +223,8 @@ def test_what_has_not_changed_is_not_touched(stage: Stage) -> None:
     assert [chip.replace("\n", "") for chip in stage.find(".elf-chip:visible").all_inner_texts()] == ["✓completed3"]
 
 
-def test_a_lost_message_is_asked_for(stage: Stage) -> None:
-    """The next one says that there was another."""
+def test_lost_message_is_requested_again(stage: Stage) -> None:
+    """The page detects the gap by the sequence number of the next update and requests a snapshot."""
     stage.show([Outcome(0, RUNNING), Outcome(1, RUNNING)])
     stage.sent()
     stage.sheet.take([done(0)])
@@ -240,38 +238,38 @@ def test_a_lost_message_is_asked_for(stage: Stage) -> None:
     assert stage.find(".elf-card[data-status=completed]").count() == 2
 
 
-def test_pages_filters_and_the_search(stage: Stage) -> None:
-    """Cards of a page are asked for when it is turned to; the kernel finds texts in all of them."""
+def test_pages_filters_and_search(stage: Stage) -> None:
+    """The cards of a page are requested when it is opened, and the kernel searches the texts of all cards."""
     stage.show([done(row) if row % 3 else Outcome(row, FAILED, error="no") for row in range(50)], page=10)
     assert stage.rows() == list(range(10))
     assert stage.find(".elf-shown").inner_text() == "1\u201310 of 50 results"
     stage.sent()
     stage.click(".elf-later")
-    (asked,) = stage.sent()
-    assert (asked["rows"], asked["missing"]) == (list(range(9, 21)), list(range(11, 21)))
-    stage.sheet.watch(asked["rows"], asked["missing"])
-    stage.tell()
+    (watch,) = stage.sent()
+    assert (watch["rows"], watch["missing"]) == (list(range(9, 21)), list(range(11, 21)))
+    stage.sheet.watch(watch["rows"], watch["missing"])
+    stage.send_updates()
     assert stage.rows() == list(range(10, 20))
     assert stage.card(19).locator("img").count() == 1
     assert stage.saved()["cards"][-1]["row"] == 20
     stage.click(".elf-legend [data-status=failed]")
-    stage.tell()
+    stage.send_updates()
     assert stage.rows() == list(range(0, 30, 3))
     assert stage.find(".elf-place").inner_text() == "Page 1 of 2"
     stage.find(".elf-search").fill("prompt 4")
     stage.page.wait_for_function("() => stage.model.sent.some(m => m.kind === 'find')")
-    stage.push({"kind": "found", "text": "prompt 4", "rows": find("prompt 4", map(made, stage.sheet.outcomes))})
+    stage.push({"kind": "found", "text": "prompt 4", "rows": find("prompt 4", map(make_card, stage.sheet.outcomes))})
     assert stage.rows() == [42, 45, 48]
     assert stage.find(".elf-shown").inner_text() == "3 of 50 results"
     stage.click(".elf-clear")
     assert stage.rows() == list(range(10))
 
 
-# -- in large -------------------------------------------------------------------------------------------------------
+# -- the viewer -----------------------------------------------------------------------------------------------------
 
 
-def test_a_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
-    """With its whole input beside it; arrows go on, Escape goes back to where one was."""
+def test_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
+    """The viewer shows the whole input; arrow keys show the next output, and Escape restores the focus."""
     stage.show(every_kind())
     viewer = stage.find("dialog.elf-viewer")
     stage.click(stage.card(3).locator("img"))
@@ -296,13 +294,13 @@ def test_a_card_is_enlarged_by_mouse_and_by_keyboard(stage: Stage) -> None:
     stage.expect_focus("Enlarge fox 1 · noir · seed 1")
 
 
-def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
-    """Which is turned to; and what is looked at is brought up to date."""
+def test_viewer_continues_on_the_next_page(stage: Stage) -> None:
+    """The gallery turns to that page, and the enlarged card is updated."""
     stage.show([done(row) for row in range(7)] + [Outcome(7, RUNNING)], page=4)
     stage.card(3).locator(".elf-enlarge").focus()
     stage.page.keyboard.press("Enter")
     stage.page.keyboard.press("ArrowRight")
-    stage.tell()
+    stage.send_updates()
     assert stage.rows() == [4, 5, 6, 7]
     for _ in range(3):
         stage.page.keyboard.press("ArrowRight")
@@ -316,8 +314,8 @@ def test_whoever_looks_in_large_goes_on_to_the_next_page(stage: Stage) -> None:
 # -- files ----------------------------------------------------------------------------------------------------------
 
 
-def test_what_was_downloaded_comes_from_the_kernel(stage: Stage) -> None:
-    """When it comes near, once; a drawing never under the page's own origin; what is unavailable, by its URL."""
+def test_downloaded_files_are_loaded_from_the_kernel(stage: Stage) -> None:
+    """Each is requested once when it comes near; SVG is shown as a data URL, unavailable files by their own URL."""
     stage.show([done(row) for row in range(3)], files=["somewhere"])
     stage.page.wait_for_function("() => stage.model.sent.filter(m => m.kind === 'file').length === 3")
     assert [m for m in stage.sent() if m["kind"] == "file"] == [
@@ -335,8 +333,8 @@ def test_what_was_downloaded_comes_from_the_kernel(stage: Stage) -> None:
     assert all(m["kind"] != "file" for m in stage.sent())
 
 
-def test_a_film_on_the_disk_waits_for_a_click(stage: Stage) -> None:
-    """It may be large; where it cannot be had, its URL is shown."""
+def test_downloaded_video_is_loaded_on_click(stage: Stage) -> None:
+    """It may be large; if its file is unavailable, the URL is used."""
     stage.show([done(0, "https://cdn.test/a.mp4")], files=["somewhere"])
     assert not [m for m in stage.sent() if m["kind"] == "file"]
     stage.click(".elf-play")
@@ -345,8 +343,8 @@ def test_a_film_on_the_disk_waits_for_a_click(stage: Stage) -> None:
     expect(stage.card(0).locator("video")).to_have_attribute("src", "https://cdn.test/a.mp4")
 
 
-def test_without_a_kernel_what_was_saved_is_shown(stage: Stage) -> None:
-    """With the URLs of files, and a sentence; other pages say that their cards are not here."""
+def test_saved_cards_are_shown_without_a_kernel(stage: Stage) -> None:
+    """Files are shown by their URLs, with a notice; cards that were not saved are placeholders."""
     stage.show([done(row) for row in range(12)], page=5, files=["somewhere"], layout={"comm_live": False})
     expect(stage.card(0).locator("img")).to_have_attribute("src", "https://cdn.test/0.svg")
     assert "No kernel is connected" in stage.find(".elf-notice").inner_text()
@@ -358,11 +356,11 @@ def test_without_a_kernel_what_was_saved_is_shown(stage: Stage) -> None:
     assert stage.rows() == [2]
 
 
-# -- as a file ------------------------------------------------------------------------------------------------------
+# -- saved files ----------------------------------------------------------------------------------------------------
 
 
-def saved(folder: Path) -> Path:
-    """Save a gallery of every kind; three of its pictures were downloaded."""
+def save_gallery(folder: Path) -> Path:
+    """Save a gallery with every kind of output, of which three pictures are downloaded."""
     rows = [*every_kind(), *(done(row) for row in range(13, 40))]
     out = pd.DataFrame({"prompt": [PROMPT if row.position == 3 else f"prompt {row.position} {NASTY}" for row in rows]})
     for name in ("status", "bulk_id", "execution_id", "error", "output"):
@@ -380,15 +378,15 @@ def saved(folder: Path) -> Path:
     return path
 
 
-def test_a_saved_sheet_works_without_a_network(browser: Browser, tmp_path: Path) -> None:
-    """From the disk, with no error: what is in it is shown, what is linked becomes its link; pages and filters too."""
+def test_saved_gallery_works_offline(browser: Browser, tmp_path: Path) -> None:
+    """Embedded pictures are shown, linked ones become links, and pages, search and filters work without errors."""
     context = browser.new_context(viewport={"width": 1200, "height": 900})
     context.set_offline(True)
-    page, problems, asked = context.new_page(), [], []
+    page, problems, requested = context.new_page(), [], []
     page.on("console", lambda message: problems.append(message.text))
     page.on("pageerror", lambda error: problems.append(error.message))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(saved(tmp_path).as_uri())
+    page.on("request", lambda request: requested.append(request.url))
+    page.goto(save_gallery(tmp_path).as_uri())
     for row in (0, 3):
         expect(page.locator(f".elf-card[data-row='{row}'] img")).not_to_have_js_property("naturalWidth", 0)
     assert "offline" in page.locator(".elf-card[data-row='1'] .elf-placeholder").first.inner_text()
@@ -410,42 +408,42 @@ def test_a_saved_sheet_works_without_a_network(browser: Browser, tmp_path: Path)
     assert page.title().startswith("A run of ")
     assert page.evaluate("window.ran ?? null") is None
     assert problems == []
-    assert all(url.startswith(("file:", "data:", "blob:")) for url in asked)
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requested)
     context.close()
 
 
-# -- for everybody --------------------------------------------------------------------------------------------------
+# -- accessibility --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1500, False), (700, True)])
-def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
-    """With every kind of card, in both themes, and with one in large."""
+def test_axe_finds_no_violation(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
+    """Every kind of card and the viewer pass in both themes."""
     stage = open_stage(width=width, dark=dark)
     stage.show(every_kind() + [done(row) for row in range(13, 40)], page=20)
     stage.page.add_script_tag(content=axe.read_text("utf-8"))
-    picture(stage.page, f"gallery-{width}")
-    check(stage.page)
+    screenshot(stage.page, f"gallery-{width}")
+    assert_no_violations(stage.page)
     stage.card(3).locator(".elf-enlarge").focus()
     stage.page.keyboard.press("Enter")
     expect(stage.find(".elf-viewer img")).not_to_have_js_property("naturalWidth", 0)
-    picture(stage.page, f"gallery-{width}-large")
-    check(stage.page)
+    screenshot(stage.page, f"gallery-{width}-large")
+    assert_no_violations(stage.page)
 
 
-def check(page: Page) -> None:
-    """See that axe-core has nothing to say."""
+def assert_no_violations(page: Page) -> None:
+    """Assert that axe-core reports no violation in the gallery."""
     found: list[Json] = page.evaluate("async () => (await axe.run('.eachlabs-gallery')).violations")
     assert [(v["id"], [node["html"] for node in v["nodes"]]) for v in found] == []
 
 
-def picture(page: Page, name: str) -> None:
-    """Store a picture of the page, if anybody wants one."""
+def screenshot(page: Page, name: str) -> None:
+    """Store a screenshot of the page, if a folder for screenshots is set."""
     if SCREENSHOTS:
         page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")
 
 
-def test_narrow_cards_cut_nothing_and_stand_at_the_left(stage: Stage) -> None:
-    """Status, cost, time, a short error and what stands for a picture are seen whole, at the smallest size there is."""
+def test_narrow_cards_are_not_clipped_and_are_left_aligned(stage: Stage) -> None:
+    """Status, cost, time, a short error and a placeholder are wholly visible at the smallest size."""
     rows = [done(0), Outcome(1, FAILED, "b", "e1", error="the model refused this"), Outcome(2, CANCELLED, "b", "e2")]
     stage.show([*rows, done(3, "data:image/png;base64,AAAA")], size=80, columns=8)
     stage.find(".elf-card[data-row='3'] .elf-placeholder").wait_for()
@@ -456,5 +454,6 @@ def test_narrow_cards_cut_nothing_and_stand_at_the_left(stage: Stage) -> None:
             .map(it => `${it.className}: ${it.textContent}`)"""
     )
     assert cut == []
-    lefts = [stage.find(one).bounding_box()["x"] for one in (".elf-sheet-title", ".elf-card[data-row='0']")]  # type: ignore[index]
+    selectors = (".elf-sheet-title", ".elf-card[data-row='0']")
+    lefts = [stage.find(selector).bounding_box()["x"] for selector in selectors]  # type: ignore[index]
     assert abs(lefts[0] - lefts[1]) < 2

@@ -1,4 +1,4 @@
-"""The dashboard's page alone: `dashboard.js` in Chromium, with a model that a test speaks for, and no JupyterLab."""
+"""Tests of the dashboard's page without JupyterLab: `dashboard.js` in Chromium with a model that the tests control."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WORDS = ["pending", "invalid", "queued", "running", "completed", "failed", "cancelled", "unknown"]
+STATUSES = ["pending", "invalid", "queued", "running", "completed", "failed", "cancelled", "unknown"]
 PENDING, INVALID, QUEUED, RUNNING, COMPLETED, FAILED = range(6)
 
 
@@ -35,8 +35,8 @@ class Stage(stages.Stage):
         self.push({"kind": "update", "seq": self.seq, "now": time.time(), **changes})
 
     def rows(self, line: int, rows: list[Json], *, offset: int = 0, total: int | None = None) -> None:
-        whole = len(rows) if total is None else total
-        self.push({"kind": "rows", "line": line, "offset": offset, "total": whole, "rows": rows})
+        total = len(rows) if total is None else total
+        self.push({"kind": "rows", "line": line, "offset": offset, "total": total, "rows": rows})
 
     def line(self, place: int) -> Locator:
         return self.page.locator(f"[data-line='{place}']")
@@ -45,7 +45,7 @@ class Stage(stages.Stage):
         return self.line(place).locator(".elf-expand")
 
     def visible(self) -> list[int]:
-        """The lines that are in sight, from top to bottom."""
+        """Return the visible lines, from top to bottom."""
         places: list[int] = self.page.evaluate(
             """async () => {
                 await stage.painted()
@@ -59,7 +59,7 @@ class Stage(stages.Stage):
         return places
 
     def focused(self) -> int | None:
-        """The line that has the focus."""
+        """Return the line that has the focus, if any."""
         place: int | None = self.page.evaluate(
             """() => {
                 const line = document.activeElement?.closest('[data-line]')
@@ -71,30 +71,30 @@ class Stage(stages.Stage):
 
 @pytest.fixture
 def open_stage(browser: Browser) -> Iterator[Callable[..., Stage]]:
-    """Open pages; at the end see that none logged an error, opened a dialog, or ran what it was only to show."""
+    """Yield a function that opens pages; assert that none logs an error, opens a dialog or runs scripts."""
     with stages.stages(browser, "dashboard") as open_page:
         yield lambda **how: Stage(open_page(**how))
 
 
 @pytest.fixture
 def stage(open_stage: Callable[..., Stage]) -> Stage:
-    """An empty page."""
+    """Open an empty page."""
     return open_stage()
 
 
 def bulk(place: int) -> str:
-    """A line's id: its first eight characters say its place."""
+    """Return the bulk_id of a line; its first eight characters are the line's index."""
     return f"{place:08d}-0000-4000-a000-000000000000"
 
 
 def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: Any) -> Json:
-    """A picture of lines with these codes and rows, ten completed rows each where only their number is given."""
+    """Return a snapshot of lines with these status codes and row counts, or of lines with ten completed rows each."""
     now = time.time() if now is None else now
     pairs = [[COMPLETED, 10]] * lines if isinstance(lines, int) else lines
     counts: dict[str, int] = {}
     for line in pairs:
         for code, rows in zip(line[::2], line[1::2], strict=True):
-            counts[WORDS[code]] = counts.get(WORDS[code], 0) + rows
+            counts[STATUSES[code]] = counts.get(STATUSES[code], 0) + rows
     total = sum(counts.values())
     usual = {"workflow": "posters", "version": "1f9c2ab0-77aa", "run": "spring", "phase": "tracking", "total": total}
     more = {"accepted": total, "counts": counts, "cost_usd": 1.5, "balance_usd": 20.0, "started_at": now - 65}
@@ -102,7 +102,7 @@ def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: 
         "seq": 1,
         "now": now,
         "head": {**usual, **more, "ended_at": None, "rate": 118.2, **head},
-        "statuses": WORDS,
+        "statuses": STATUSES,
         "lines": [[bulk(place), now - 100 + place * 1e-3, line] for place, line in enumerate(pairs)],
         "errors": [],
         "more_errors": 0,
@@ -111,16 +111,16 @@ def snapshot(lines: list[list[int]] | int, *, now: float | None = None, **head: 
 
 
 def row(label: str = "7", **values: Any) -> Json:
-    """A row of an opened line."""
+    """Return a row of an opened line."""
     empty = {"title": "", "execution_id": "exec-0001-abcdef", "status": "completed", "error": None, "output": None}
     return {"label": label, **empty, "cost_usd": 0.03, "seconds": 12.4, **values}
 
 
-# -- what is shown --------------------------------------------------------------------------------------------------
+# -- snapshots and updates ------------------------------------------------------------------------------------------
 
 
-def test_a_snapshot_is_shown_whole(stage: Stage) -> None:
-    """The header, the counts by word and symbol, and a line per bulk operation."""
+def test_snapshot_is_rendered(stage: Stage) -> None:
+    """The page shows the header, the counts with their symbols, and a line per bulk operation."""
     stage.start(snapshot([[COMPLETED, 7, RUNNING, 2, FAILED, 1], [QUEUED, 10]]))
     assert stage.find(".elf-workflow").inner_text() == "posters"
     assert stage.find(".elf-version").get_attribute("title") == "version 1f9c2ab0-77aa"
@@ -129,7 +129,9 @@ def test_a_snapshot_is_shown_whole(stage: Stage) -> None:
     assert stage.find("[data-metric=settled]").inner_text() == "8 of 20 · 40%"
     assert stage.find("[data-metric=cost]").inner_text() == "$1.50"
     assert stage.find(".elf-bar-total").get_attribute("aria-label") == "7 completed, 1 failed, 2 running, 10 queued"
-    legend = {word: stage.find(f".elf-legend [data-status={word}] .elf-count").inner_text() for word in WORDS[2:6]}
+    legend = {
+        status: stage.find(f".elf-legend [data-status={status}] .elf-count").inner_text() for status in STATUSES[2:6]
+    }
     assert legend == {"queued": "10", "running": "2", "completed": "7", "failed": "1"}
     assert stage.line(0).locator(".elf-id").inner_text() == "00000000"
     assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "7 completed, 1 failed, 2 running"
@@ -137,8 +139,8 @@ def test_a_snapshot_is_shown_whole(stage: Stage) -> None:
     assert stage.line(0).locator(".elf-age").inner_text() == "1 min"
 
 
-def test_an_update_changes_what_it_names_and_no_more(stage: Stage) -> None:
-    """Nodes stay, numbers change; a value that is None is taken away."""
+def test_update_changes_only_the_values_it_contains(stage: Stage) -> None:
+    """Existing nodes are kept, and a null value is removed."""
     stage.start(snapshot([[RUNNING, 10], [QUEUED, 10]]))
     stage.page.evaluate("() => { window.before = document.querySelector(\"[data-line='0']\") }")
     head = {"counts": {"completed": 4, "running": 6, "queued": 10}, "cost_usd": None}
@@ -150,8 +152,8 @@ def test_an_update_changes_what_it_names_and_no_more(stage: Stage) -> None:
     assert stage.page.evaluate("() => window.before.isConnected")
 
 
-def test_what_is_saved_is_what_is_shown(stage: Stage) -> None:
-    """The model's own object holds every update and the opened rows, and nothing is ever written to the kernel."""
+def test_saved_state_equals_the_shown_state(stage: Stage) -> None:
+    """The model's snapshot contains all updates and the opened rows, and is never written back to the kernel."""
     stage.start(snapshot([[RUNNING, 10]]))
     stage.click(stage.expander(0))
     stage.rows(0, [row()])
@@ -170,18 +172,18 @@ def test_what_is_saved_is_what_is_shown(stage: Stage) -> None:
     assert stage.page.evaluate("() => stage.model.saves") == 0
 
 
-def test_a_word_that_is_new_is_shown_as_it_is(stage: Stage) -> None:
-    """The API may say a status that we do not know."""
+def test_unknown_status_is_shown_unchanged(stage: Stage) -> None:
+    """A status that the package does not know is shown by its name with a generic symbol."""
     stage.start(snapshot([[RUNNING, 10]]))
-    stage.update(statuses=[*WORDS, "throttled"], lines=[[0, 8, 10]], head={"counts": {"throttled": 10}})
+    stage.update(statuses=[*STATUSES, "throttled"], lines=[[0, 8, 10]], head={"counts": {"throttled": 10}})
     assert stage.find(".elf-legend [data-status=throttled]").inner_text().split() == ["◇", "throttled", "10"]
     assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 throttled"
     stage.update(head={"counts": {"running": 10}})
     assert stage.find(".elf-legend [data-status=throttled] .elf-count").inner_text() == "0"
 
 
-def test_time_goes_on_by_the_kernels_clock(open_stage: Callable[..., Stage]) -> None:
-    """Elapsed time and ages tick although the two clocks differ by an hour."""
+def test_elapsed_time_follows_the_kernels_clock(open_stage: Callable[..., Stage]) -> None:
+    """Elapsed time is correct although the clocks of kernel and browser differ by an hour."""
     stage = open_stage(clock=True)
     stage.start(snapshot(1, now=time.time() - 3600))
     assert stage.sent() == [{"kind": "sync"}]
@@ -195,8 +197,8 @@ def test_time_goes_on_by_the_kernels_clock(open_stage: Callable[..., Stage]) -> 
     assert stage.find("[data-metric=elapsed]").inner_text() == "0:05"
 
 
-def test_sentences_are_said_politely_and_numbers_are_not(stage: Stage) -> None:
-    """What it waits for, since when the API is silent and what went wrong are in the live region."""
+def test_live_region_contains_messages_but_no_counts(stage: Stage) -> None:
+    """The polite live region has the wait, the time of the last response and the problem, but no counts."""
     stage.start(snapshot(3))
     top = stage.find(".elf-toolbar").bounding_box()
     notice = stage.find(".elf-notice[role=status][aria-live=polite]")
@@ -210,8 +212,8 @@ def test_sentences_are_said_politely_and_numbers_are_not(stage: Stage) -> None:
     assert notice.locator(".elf-count").count() == 0
 
 
-def test_a_frame_without_a_triggered_row_says_so(stage: Stage) -> None:
-    """Whether it has rows or not."""
+def test_frame_without_a_triggered_row_shows_a_notice(stage: Stage) -> None:
+    """The notice is shown with and without rows, until rows are sent."""
     stage.start({**snapshot(0, phase="idle")})
     assert stage.find(".elf-empty").inner_text() == "No row of this frame has been triggered yet."
     stage.update(added=[["", None, [PENDING, 1200]]])
@@ -221,8 +223,8 @@ def test_a_frame_without_a_triggered_row_says_so(stage: Stage) -> None:
     assert stage.find(".elf-empty").is_hidden()
 
 
-def test_a_line_whose_rows_all_went_elsewhere_is_not_shown(stage: Stage) -> None:
-    """Such as that of the rows that were not sent, at the end."""
+def test_line_without_rows_is_hidden(stage: Stage) -> None:
+    """A line is hidden when all its rows have moved to other lines, such as the line of unsent rows."""
     stage.start(snapshot([[PENDING, 2], [COMPLETED, 10]]))
     stage.page.mouse.move(0, 0)
     stage.update(lines=[[0]], added=[[bulk(2), None, [QUEUED, 2]]])
@@ -231,7 +233,7 @@ def test_a_line_whose_rows_all_went_elsewhere_is_not_shown(stage: Stage) -> None
 
 
 def test_errors_are_grouped_below_the_list(stage: Stage) -> None:
-    """A group without rows is not shown; those that have no place are counted."""
+    """A group without rows is hidden, and groups beyond the maximum are only counted."""
     start = {**snapshot(3), "errors": [[4, "No such model", ["1", "5", "8"]], [0, "gone", []]]}
     stage.start(start)
     assert stage.find(".elf-group").count() == 1
@@ -244,18 +246,18 @@ def test_errors_are_grouped_below_the_list(stage: Stage) -> None:
     assert stage.find(".elf-errors").is_hidden()
 
 
-def test_an_error_leads_to_its_lines(stage: Stage) -> None:
-    """Its message is looked for as if it had been typed."""
+def test_error_group_can_be_searched(stage: Stage) -> None:
+    """The group's button searches for the first line of its message."""
     stage.start({**snapshot(3), "errors": [[4, "No such model\nat all", ["1"]]]})
     stage.click(".elf-find")
     assert stage.sent() == [{"kind": "find", "text": "No such model"}]
 
 
-# -- out of step ----------------------------------------------------------------------------------------------------
+# -- lost and repeated messages -------------------------------------------------------------------------------------
 
 
-def test_a_gap_asks_for_a_sync_once_and_shows_what_it_has(stage: Stage) -> None:
-    """Absolute values are taken; lines whose place is not known wait for the snapshot."""
+def test_gap_in_the_sequence_requests_one_sync(stage: Stage) -> None:
+    """Absolute values are applied at once; added lines with an unknown index wait for the snapshot."""
     stage.start(snapshot([[RUNNING, 10]]))
     stage.seq += 1
     stage.update(lines=[[0, COMPLETED, 10]], added=[[bulk(9), None, [QUEUED, 1]]])
@@ -269,8 +271,8 @@ def test_a_gap_asks_for_a_sync_once_and_shows_what_it_has(stage: Stage) -> None:
     assert stage.sent() == []
 
 
-def test_a_sync_that_is_not_answered_is_asked_for_again(open_stage: Callable[..., Stage]) -> None:
-    """After five seconds, and not before."""
+def test_sync_without_a_response_is_requested_again(open_stage: Callable[..., Stage]) -> None:
+    """The request is repeated after five seconds, not earlier."""
     stage = open_stage(clock=True)
     stage.start(snapshot(1))
     stage.seq += 1
@@ -282,8 +284,8 @@ def test_a_sync_that_is_not_answered_is_asked_for_again(open_stage: Callable[...
     assert stage.sent() == [{"kind": "sync"}]
 
 
-def test_what_comes_twice_does_no_harm(stage: Stage) -> None:
-    """An old update is passed over, and a line that a snapshot had already is not added again."""
+def test_repeated_messages_are_ignored(stage: Stage) -> None:
+    """An old update is skipped, and a line that the snapshot already contains is not added again."""
     stage.start(snapshot([[RUNNING, 10]]))
     stage.update(added=[[bulk(0), None, [COMPLETED, 10]], [bulk(1), None, [QUEUED, 1]]])
     assert stage.line(0).locator(".elf-bar").get_attribute("aria-label") == "10 completed"
@@ -292,16 +294,16 @@ def test_what_comes_twice_does_no_harm(stage: Stage) -> None:
     assert stage.visible() == [0, 1]
 
 
-def test_a_snapshot_that_came_without_an_event_is_found(stage: Stage) -> None:
-    """Backbone puts an equal object in the old one's place and says nothing."""
+def test_snapshot_replaced_without_an_event_is_detected(stage: Stage) -> None:
+    """Backbone replaces the object by an equal one without a change event; updates apply to the new object."""
     stage.start(snapshot([[RUNNING, 10]]))
     stage.page.evaluate("() => { stage.model.state.snapshot = structuredClone(stage.model.state.snapshot) }")
     stage.update(lines=[[0, COMPLETED, 10]])
     assert stage.saved()["lines"][0][2] == [COMPLETED, 10]
 
 
-def test_a_snapshot_keeps_what_the_reader_has_chosen(stage: Stage) -> None:
-    """Opened lines, their rows, the sort and the filters; but not of lines that are now others."""
+def test_snapshot_keeps_the_users_choices(stage: Stage) -> None:
+    """Opened lines, their rows, the sort and the filters are kept, except for lines with another bulk_id."""
     stage.start(snapshot([[FAILED, 1], [FAILED, 2], [COMPLETED, 3]]))
     stage.find(".elf-sort").select_option("failures")
     stage.click(".elf-legend [data-status=failed]")
@@ -320,11 +322,11 @@ def test_a_snapshot_keeps_what_the_reader_has_chosen(stage: Stage) -> None:
     assert list(stage.saved()["rows"]) == ["1"]
 
 
-# -- the list -------------------------------------------------------------------------------------------------------
+# -- the list of lines ----------------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_lines_are_few_nodes(stage: Stage) -> None:
-    """Only what is in sight is in the page, wherever one scrolls to."""
+def test_ten_thousand_lines_are_virtualized(stage: Stage) -> None:
+    """Only the lines near the visible part are in the page, at any scroll position."""
     stage.start(snapshot(10_000))
     for place in (0, 5_000, 9_990):
         stage.find(".elf-list").evaluate("(list, top) => { list.scrollTop = top }", place * 36)
@@ -337,8 +339,8 @@ def test_ten_thousand_lines_are_few_nodes(stage: Stage) -> None:
     assert stage.line(9_999).get_attribute("aria-setsize") == "10000"
 
 
-def test_an_opened_line_moves_those_below_it(stage: Stage) -> None:
-    """By as much as its rows are high, also for a line that is scrolled to."""
+def test_opened_line_moves_the_lines_below_it(stage: Stage) -> None:
+    """They move by the height of its rows, also at other scroll positions."""
     stage.start(snapshot(1_000))
     stage.click(stage.expander(2))
     stage.rows(2, [row(str(label)) for label in range(10)])
@@ -351,8 +353,8 @@ def test_an_opened_line_moves_those_below_it(stage: Stage) -> None:
     assert stage.visible()[0] == 500
 
 
-def test_lines_that_are_added_take_no_room_from_what_is_below(stage: Stage) -> None:
-    """While rows are sent, the list is as high as it will be."""
+def test_added_lines_do_not_change_the_height_of_the_list(stage: Stage) -> None:
+    """While rows are sent, the list already has its final height."""
     stage.start(snapshot([[PENDING, 200]], phase="sending"))
     before = stage.find(".elf-list").bounding_box()
     stage.update(added=[[bulk(place), time.time(), [QUEUED, 10]] for place in range(1, 30)])
@@ -361,8 +363,8 @@ def test_lines_that_are_added_take_no_room_from_what_is_below(stage: Stage) -> N
 
 
 @pytest.mark.parametrize(("width", "rows"), [(700, 24), (1_000, 400)])
-def test_the_height_stays_while_it_updates(open_stage: Callable[..., Stage], width: int, rows: int) -> None:
-    """From the first row to the last, whatever is shown beside the lines; only a reader makes it higher."""
+def test_updates_do_not_change_the_height(open_stage: Callable[..., Stage], width: int, rows: int) -> None:
+    """Errors, notices and new lines keep the height of the dashboard; only opening a line may increase it."""
     stage = open_stage(width=width)
     whole = stage.find(".eachlabs-dashboard")
     unknown = dict.fromkeys(("run", "version", "cost_usd", "balance_usd", "rate"))
@@ -391,15 +393,15 @@ def test_the_height_stays_while_it_updates(open_stage: Callable[..., Stage], wid
     assert after["height"] > before["height"] or rows == 400
 
 
-def test_a_run_without_errors_ends_without_room_for_them(stage: Stage) -> None:
-    """The room is kept while the run is at work, released at the end, and kept again for what is retried."""
-    room = "list => list.clientHeight - 3 * 36"
+def test_space_for_errors_is_reserved_only_during_a_run(stage: Stage) -> None:
+    """The space is reserved while the run is active, released when it settles, and reserved again for a retry."""
+    spare = "list => list.clientHeight - 3 * 36"
     stage.start(snapshot(3, phase="sending"))
-    assert stage.find(".elf-list").evaluate(room) > 100
+    assert stage.find(".elf-list").evaluate(spare) > 100
     stage.update(head={"phase": "settled", "ended_at": time.time()})
-    assert stage.find(".elf-list").evaluate(room) == 0
+    assert stage.find(".elf-list").evaluate(spare) == 0
     stage.update(head={"phase": "tracking"})
-    assert stage.find(".elf-list").evaluate(room) > 100
+    assert stage.find(".elf-list").evaluate(spare) > 100
 
 
 @pytest.mark.parametrize(
@@ -413,7 +415,7 @@ def test_a_run_without_errors_ends_without_room_for_them(stage: Stage) -> None:
     ],
 )
 def test_lines_are_sorted(stage: Stage, sort: str, order: list[int]) -> None:
-    """Lines that are alike stay in the order sent."""
+    """Equal lines keep the order in which they were sent."""
     lines = [[COMPLETED, 5, RUNNING, 5], [COMPLETED, 9, FAILED, 1], [FAILED, 10], [QUEUED, 10]]
     stage.start(snapshot(lines))
     stage.find(".elf-sort").select_option(sort)
@@ -421,19 +423,19 @@ def test_lines_are_sorted(stage: Stage, sort: str, order: list[int]) -> None:
 
 
 def test_lines_are_filtered_by_any_status(stage: Stage) -> None:
-    """Several statuses are an or."""
+    """With several statuses, lines with any of them are shown."""
     stage.start(snapshot([[COMPLETED, 10], [FAILED, 1, COMPLETED, 9], [QUEUED, 10], [RUNNING, 10]]))
-    for word, shown in (("failed", [1]), ("queued", [1, 2])):
-        stage.click(f".elf-legend [data-status={word}]")
-        assert stage.find(f".elf-legend [data-status={word}]").get_attribute("aria-pressed") == "true"
+    for status, shown in (("failed", [1]), ("queued", [1, 2])):
+        stage.click(f".elf-legend [data-status={status}]")
+        assert stage.find(f".elf-legend [data-status={status}]").get_attribute("aria-pressed") == "true"
         assert stage.visible() == shown
     assert stage.find(".elf-shown").inner_text() == "showing 2 of 4"
     stage.click(".elf-clear")
     assert stage.visible() == [0, 1, 2, 3]
 
 
-def test_text_is_found_here_at_once_and_by_the_kernel_after(stage: Stage) -> None:
-    """A bulk_id is known here; what only the kernel knows is added when it answers, for the text that is there now."""
+def test_search_combines_local_matches_and_matches_of_the_kernel(stage: Stage) -> None:
+    """A bulk_id is matched at once; the kernel's matches are added when they arrive, if the text is unchanged."""
     stage.start(snapshot(5))
     stage.find(".elf-search").fill("00000002")
     stage.page.wait_for_function("() => document.querySelectorAll('[data-line]').length === 1")
@@ -449,8 +451,8 @@ def test_text_is_found_here_at_once_and_by_the_kernel_after(stage: Stage) -> Non
     stage.page.wait_for_function("() => document.querySelector('.elf-empty').innerText === 'No rows match.'")
 
 
-def test_lines_keep_their_places_under_a_reader(open_stage: Callable[..., Stage]) -> None:
-    """Neither a change nor a new line moves what the pointer or the focus is on; afterwards the order is mended."""
+def test_lines_are_not_reordered_under_the_pointer_or_the_focus(open_stage: Callable[..., Stage]) -> None:
+    """Changes and new lines do not move a hovered or focused line; the lines are sorted again afterwards."""
     stage = open_stage(clock=True)
     stage.start(snapshot([[RUNNING, 10], [RUNNING, 10]]))
     stage.find(".elf-sort").select_option("failures")
@@ -470,11 +472,11 @@ def test_lines_keep_their_places_under_a_reader(open_stage: Callable[..., Stage]
     assert stage.visible() == [2, 1, 0]
 
 
-# -- an opened line -------------------------------------------------------------------------------------------------
+# -- opened lines ---------------------------------------------------------------------------------------------------
 
 
-def test_a_line_is_opened_and_closed(stage: Stage) -> None:
-    """The kernel is asked for its rows, they are kept up to date, and late ones are passed over."""
+def test_line_is_opened_and_closed(stage: Stage) -> None:
+    """Its rows are requested from the kernel and updated; rows that arrive after closing are ignored."""
     stage.start(snapshot([[RUNNING, 1, FAILED, 1]]))
     stage.click(stage.expander(0))
     assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
@@ -496,8 +498,8 @@ def test_a_line_is_opened_and_closed(stage: Stage) -> None:
     assert stage.saved()["rows"] == {}
 
 
-def test_columns_have_heads_and_rows_the_texts_they_are_called_by(stage: Stage) -> None:
-    """A bare number is no riddle; where no row has a text, there is no column for it."""
+def test_rows_have_column_headers_and_titles(stage: Stage) -> None:
+    """The column of titles is hidden if no row has a title."""
     stage.start(snapshot(2))
     assert stage.find(".elf-heads").inner_text().split("\n") == ["bulk_id", "Progress", "Rows by status", "Age"]
     stage.click(stage.expander(0))
@@ -514,8 +516,8 @@ def test_columns_have_heads_and_rows_the_texts_they_are_called_by(stage: Stage) 
     assert heads.nth(1).is_hidden()
 
 
-def test_many_rows_are_turned_page_by_page(stage: Stage) -> None:
-    """Rows of another page than the one that was asked for are passed over."""
+def test_rows_are_paginated(stage: Stage) -> None:
+    """Rows of another page than the requested one are ignored."""
     stage.start(snapshot([[PENDING, 120]]))
     stage.click(stage.expander(0))
     stage.rows(0, [row(str(label)) for label in range(50)], total=120)
@@ -531,8 +533,8 @@ def test_many_rows_are_turned_page_by_page(stage: Stage) -> None:
     assert stage.sent() == [{"kind": "open", "line": 0, "offset": 0}]
 
 
-def test_rows_that_became_fewer_are_asked_for_from_where_they_are(stage: Stage) -> None:
-    """The kernel cuts an offset beyond the end."""
+def test_page_beyond_the_last_row_is_replaced_by_the_last_page(stage: Stage) -> None:
+    """If rows have moved away, the kernel clips the offset and the page requests a valid one."""
     stage.start(snapshot([[PENDING, 120]]))
     stage.click(stage.expander(0))
     stage.rows(0, [row(str(label)) for label in range(50)], total=120)
@@ -544,8 +546,8 @@ def test_rows_that_became_fewer_are_asked_for_from_where_they_are(stage: Stage) 
     assert stage.find(".elf-label").first.inner_text() == "first"
 
 
-def test_a_notebook_without_a_kernel_shows_what_was_saved(open_stage: Callable[..., Stage]) -> None:
-    """The rows that were open are there; of others it says who knows them; and time stands still."""
+def test_saved_state_is_shown_without_a_kernel(open_stage: Callable[..., Stage]) -> None:
+    """Saved rows are shown, other lines report that they need a kernel, and the elapsed time stops."""
     stage = open_stage(clock=True)
     saved = snapshot(3, now=time.time() - 86_400 * 30)
     saved["rows"] = {"1": {"offset": 0, "total": 1, "rows": [row("kept")]}}
@@ -563,8 +565,8 @@ def test_a_notebook_without_a_kernel_shows_what_was_saved(open_stage: Callable[.
     assert stage.saved()["rows"]["1"]["rows"][0]["label"] == "kept"
 
 
-def test_ids_are_copied_whole(stage: Stage) -> None:
-    """A click copies and says so for a moment."""
+def test_click_on_an_id_copies_it_in_full(stage: Stage) -> None:
+    """The button shows "copied" for a moment."""
     stage.start(snapshot(1))
     stage.click(stage.expander(0))
     stage.rows(0, [row()])
@@ -575,8 +577,8 @@ def test_ids_are_copied_whole(stage: Stage) -> None:
         stage.page.wait_for_function("button => document.querySelector(button).innerText !== 'copied'", arg=button)
 
 
-def test_ids_are_copied_where_there_is_no_clipboard(stage: Stage) -> None:
-    """As in a page that is not secure; the focus stays where it was."""
+def test_ids_are_copied_without_the_clipboard_api(stage: Stage) -> None:
+    """On an insecure page `execCommand` is used, and the focus is kept."""
     stage.start(snapshot(1))
     stage.page.evaluate(
         """() => {
@@ -593,8 +595,8 @@ def test_ids_are_copied_where_there_is_no_clipboard(stage: Stage) -> None:
     assert stage.focused() == 0
 
 
-def test_a_file_is_saved(stage: Stage) -> None:
-    """Under its name, byte for byte."""
+def test_file_message_is_downloaded(stage: Stage) -> None:
+    """The download has the name and the bytes of the message."""
     stage.start(snapshot(1))
     with stage.page.expect_download() as download:
         stage.page.evaluate("() => stage.file({kind: 'file', name: 'a.csv', type: 'text/csv'}, [97, 44, 98, 10])")
@@ -602,7 +604,7 @@ def test_a_file_is_saved(stage: Stage) -> None:
     assert Path(download.value.path()).read_bytes() == b"a,b\n"
 
 
-# -- what comes from outside ----------------------------------------------------------------------------------------
+# -- untrusted text -------------------------------------------------------------------------------------------------
 
 SCRIPT = "<script>window.ran = 1</script><img src=x onerror='window.ran = 1'><svg onload='window.ran = 1'>"
 RTL = "\u202e\u0645\u0631\u062d\u0628\u0627 שלום 👩‍👩‍👧‍👦 \u202d\u0000"
@@ -610,11 +612,11 @@ LONG = "x" * 100_000
 
 
 @pytest.mark.parametrize("text", [SCRIPT, RTL, LONG, "{{7*7}} ${7*7} __proto__"], ids=["html", "rtl", "long", "code"])
-def test_whatever_comes_is_text(stage: Stage, text: str) -> None:
-    """In every place that shows what is from outside."""
+def test_untrusted_text_is_shown_as_text(stage: Stage, text: str) -> None:
+    """Every value from outside is rendered as text and does not break the layout."""
     start = snapshot([[COMPLETED, 1], []], workflow=text, version=text, run=text, problem=text, waiting_for=text)
-    start["statuses"] = [*WORDS, text]
-    start["lines"][1][2] = [len(WORDS), 1]
+    start["statuses"] = [*STATUSES, text]
+    start["lines"][1][2] = [len(STATUSES), 1]
     start["head"]["counts"][text] = 1
     start["lines"][0][0] = text
     start["errors"] = [[1, text, [text]]]
@@ -653,7 +655,7 @@ def test_whatever_comes_is_text(stage: Stage, text: str) -> None:
     ],
 )
 def test_only_safe_urls_become_more_than_text(stage: Stage, kind: str, url: str) -> None:
-    """Also where the kernel let one pass."""
+    """Unsafe URLs stay text even if the kernel sends them as links or media."""
     stage.start(snapshot(1))
     stage.click(stage.expander(0))
     stage.rows(0, [row(output={"kind": kind, "url": url, "text": f"text {url}"})])
@@ -661,8 +663,8 @@ def test_only_safe_urls_become_more_than_text(stage: Stage, kind: str, url: str)
     assert stage.find(".elf-row :is(a, img, video, audio)").count() == 0
 
 
-def test_media_are_shown_and_lead_nowhere_unseen(stage: Stage) -> None:
-    """Pictures are loaded late and without saying from where; links open a tab that knows nothing of this one."""
+def test_media_and_links_do_not_leak_the_page(stage: Stage) -> None:
+    """Pictures are loaded lazily without a referrer, and links open a new tab without an opener."""
     stage.start(snapshot(1))
     stage.click(stage.expander(0))
     urls = {"image": "https://cdn.test/a/pic.svg", "video": "https://cdn.test/v.mp4", "link": "https://cdn.test/f.pdf"}
@@ -686,11 +688,11 @@ def test_media_are_shown_and_lead_nowhere_unseen(stage: Stage) -> None:
     assert stage.find(".elf-row audio").get_attribute("preload") == "none"
 
 
-# -- by keyboard, and for several readers ---------------------------------------------------------------------------
+# -- keyboard, several views and the kernel's connection ------------------------------------------------------------
 
 
-def test_the_list_is_walked_by_keys(stage: Stage) -> None:
-    """Tab goes to one line and past the others; arrows go from line to line, and the list scrolls along."""
+def test_list_is_operable_by_keyboard(stage: Stage) -> None:
+    """Tab stops at one line only; arrow keys move between lines, and the list scrolls with the focus."""
     stage.start(snapshot(1_000))
     stage.find(".elf-sort").focus()
     stage.page.keyboard.press("Tab")
@@ -701,7 +703,7 @@ def test_the_list_is_walked_by_keys(stage: Stage) -> None:
         assert stage.focused() == place
         assert place in stage.visible()
     stage.page.keyboard.press("Enter")
-    # On a slow machine the page may ask meanwhile whether the kernel is there.
+    # On a slow machine the page may have sent a sync message meanwhile.
     assert [message for message in stage.sent() if message["kind"] != "sync"] == [
         {"kind": "open", "line": 0, "offset": 0}
     ]
@@ -713,8 +715,8 @@ def test_the_list_is_walked_by_keys(stage: Stage) -> None:
     assert stage.focused() is None
 
 
-def test_the_focus_survives_what_happens(stage: Stage) -> None:
-    """Updates, new lines, other lines being opened, and being scrolled out of sight."""
+def test_focus_survives_updates_and_scrolling(stage: Stage) -> None:
+    """The focused line keeps the focus during updates, when lines are added, and while it is scrolled out of view."""
     stage.start(snapshot(1_000))
     stage.expander(5).focus()
     stage.update(lines=[[place, FAILED, 10] for place in range(20)], added=[[bulk(1_000), None, [QUEUED, 1]]])
@@ -733,14 +735,14 @@ def test_the_focus_survives_what_happens(stage: Stage) -> None:
     assert stage.focused() == 6
 
 
-def test_keys_stay_in_the_dashboard(stage: Stage) -> None:
-    """A notebook must not take them for its own; but Ctrl and what follows is the host's."""
+def test_keys_do_not_leave_the_dashboard(stage: Stage) -> None:
+    """The notebook gets no key presses except combinations with Ctrl."""
     stage.start(snapshot(2))
     stage.page.evaluate(
         "() => { window.heard = []; document.addEventListener('keydown', event => heard.push(event.key)) }"
     )
     stage.find(".elf-search").press("d")
-    stage.find(".elf-search").press("Escape")  # no line may hold what was typed
+    stage.find(".elf-search").press("Escape")  # clears the search, which may hide all lines
     stage.expander(0).press("ArrowDown")
     stage.expander(0).press("Control+s")
     assert stage.page.evaluate("() => heard") == ["Control", "s"]
@@ -748,7 +750,7 @@ def test_keys_stay_in_the_dashboard(stage: Stage) -> None:
 
 
 def test_views_of_one_model_share_its_store(stage: Stage) -> None:
-    """Each sorts and opens for itself; the kernel hears of a line when the first opens and the last closes it."""
+    """Each view has its own sort and opened lines; the kernel is notified by the first open and the last close."""
     stage.start(snapshot([[QUEUED, 1], [FAILED, 1]]), views=2)
     first, second = stage.find(".eachlabs-dashboard").all()
     first.locator(".elf-sort").select_option("failures")
@@ -767,8 +769,8 @@ def test_views_of_one_model_share_its_store(stage: Stage) -> None:
     assert first.locator("[data-line='0'] .elf-bar").get_attribute("aria-label") == "1 completed"
 
 
-def test_nothing_is_left_behind(open_stage: Callable[..., Stage]) -> None:
-    """A closed view leaves no node and no timer, a model no listener; what was open is so in the next view."""
+def test_closed_views_and_models_are_cleaned_up(open_stage: Callable[..., Stage]) -> None:
+    """A closed view leaves no nodes or timers and a closed model no listeners; the next view shows the opened rows."""
     stage = open_stage(clock=True)
     stage.start(snapshot(3))
     stage.click(stage.expander(1))
@@ -791,8 +793,8 @@ def test_nothing_is_left_behind(open_stage: Callable[..., Stage]) -> None:
     stage.update(lines=[[0, FAILED, 1]])
 
 
-def test_the_list_comes_back_where_it_was(stage: Stage) -> None:
-    """A notebook takes what is out of sight out of the page."""
+def test_list_restores_its_scroll_position(stage: Stage) -> None:
+    """A notebook removes invisible outputs from the page and inserts them again later."""
     stage.start(snapshot(1_000))
     stage.find(".elf-list").evaluate("list => { list.scrollTop = 100 * 36 }")
     stage.page.wait_for_function("() => document.querySelector(\"[data-line='100']\")")
@@ -802,8 +804,8 @@ def test_the_list_comes_back_where_it_was(stage: Stage) -> None:
     assert stage.visible()[0] == 100
 
 
-def test_a_kernel_that_is_gone_is_no_error(stage: Stage) -> None:
-    """A way to it that is closed raises; the page says so, and who knows the rows, in as little room as that takes."""
+def test_failed_send_is_reported_as_a_missing_kernel(stage: Stage) -> None:
+    """If sending raises because the connection is closed, the page shows a notice and the line a short message."""
     stage.start(snapshot(1))
     stage.page.evaluate("() => { stage.model.send = () => { throw new Error('Cannot send') } }")
     stage.click(stage.expander(0))
@@ -813,8 +815,8 @@ def test_a_kernel_that_is_gone_is_no_error(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("gone", ["comm_live = false", "comm.jsServicesComm.isDisposed = true"])
-def test_a_kernel_that_goes_is_seen_within_a_second(open_stage: Callable[..., Stage], gone: str) -> None:
-    """Of one that was shut down Jupyter says nothing; the clock goes back to what was heard last, and stays there."""
+def test_lost_kernel_is_detected_within_a_second(open_stage: Callable[..., Stage], gone: str) -> None:
+    """Jupyter does not report a shutdown; the elapsed time returns to that of the last message and stops."""
     stage = open_stage(clock=True)
     layout = {"comm_live": True, "comm": {"jsServicesComm": {"isDisposed": False}}}
     stage.start(snapshot(2, now=time.time()), layout=layout)
@@ -827,8 +829,8 @@ def test_a_kernel_that_goes_is_seen_within_a_second(open_stage: Callable[..., St
     assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
 
 
-def test_a_notebook_saved_a_moment_ago_has_no_kernel_either(stage: Stage) -> None:
-    """Jupyter's word for it outweighs the snapshot's age."""
+def test_recently_saved_notebook_without_a_kernel_is_detected(stage: Stage) -> None:
+    """A false `comm_live` takes precedence over a recent snapshot."""
     stage.start(snapshot(2, now=time.time()), layout={"comm_live": False})
     assert stage.find(".elf-notice").inner_text().endswith("No kernel is connected.")
     assert stage.sent() == []
@@ -836,12 +838,12 @@ def test_a_notebook_saved_a_moment_ago_has_no_kernel_either(stage: Stage) -> Non
 
 @pytest.mark.parametrize("width", [600, 1400])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
-    """With every status, an opened line, all sentences and a filter, in both themes."""
+def test_axe_finds_no_violation(open_stage: Callable[..., Stage], axe: Path, width: int, dark: bool) -> None:
+    """Every status, an opened line, all messages and a filter pass in both themes."""
     stage = open_stage(width=width, dark=dark)
     every = [number for code in range(8) for number in (code, code + 1)]
-    said = {"problem": "No balance.", "waiting_for": "A cap. " * 60, "stale_since": time.time()}
-    stage.start({**snapshot([every] * 40, **said), "errors": [[3, LONG[:500], ["1"]]], "more_errors": 2})
+    head = {"problem": "No balance.", "waiting_for": "A cap. " * 60, "stale_since": time.time()}
+    stage.start({**snapshot([every] * 40, **head), "errors": [[3, LONG[:500], ["1"]]], "more_errors": 2})
     stage.click(stage.expander(0))
     outputs = [
         {"kind": "image", "url": "https://cdn.test/a.svg", "text": "a"},
@@ -850,8 +852,8 @@ def test_axe_finds_nothing(open_stage: Callable[..., Stage], axe: Path, width: i
         {"kind": "text", "text": "word " * 50},
     ]
     rows = [
-        row(word, status=word, output=output, error="Why? " * 40, title="a fox in the snow " * 9)
-        for word, output in zip(WORDS, outputs * 2, strict=True)
+        row(status, status=status, output=output, error="Why? " * 40, title="a fox in the snow " * 9)
+        for status, output in zip(STATUSES, outputs * 2, strict=True)
     ]
     stage.rows(0, rows, total=90)
     stage.click(".elf-legend [data-status=failed]")
