@@ -68,8 +68,14 @@ class Server:
             assert row is not None
             return str(row[0])
 
-    def start(self) -> None:
+    def start(self, *, standby: bool = False) -> None:
+        if standby:
+            (self.data / "standby.signal").touch()
         self._run("pg_ctl", "-w", "-t", "120", "-D", str(self.data), "-l", str(self.folder / "log"), "start")
+
+    def promote(self) -> None:
+        """Make a standby the primary server."""
+        self._run("pg_ctl", "-w", "-t", "120", "-D", str(self.data), "promote")
 
     def stop(self, mode: str = "immediate") -> None:
         self._run("pg_ctl", "-w", "-t", "120", "-D", str(self.data), "-m", mode, "stop")

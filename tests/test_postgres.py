@@ -243,17 +243,13 @@ def test_a_replica_is_read_and_not_written(
 ) -> None:
     """A server in recovery has the runs of its primary."""
     connect(PostgresUrl(own_server.url)).close()
-    standby = own_server.data / "standby.signal"
     own_server.stop("fast")
-    standby.touch()
     try:
-        own_server.start()
+        own_server.start(standby=True)
         assert "is on a read-only server (a replica?)" in _refusal_of(refusal, own_server.url_of(f"postgres:{SECRET}"))
         assert ef.runs().empty
     finally:
-        own_server.stop("fast")
-        standby.unlink()
-        own_server.start()
+        own_server.promote()
 
 
 @pytest.mark.postgres

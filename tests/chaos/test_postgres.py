@@ -26,7 +26,7 @@ from ..postgres import Server, until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.postgres]
 
-ROWS = 300
+ROWS = 400
 WF = "wf_free"
 TRIALS = int(os.environ.get("EACHLABS_CHAOS_TRIALS", "1"))  # read before the tests' settings are cleared
 
@@ -37,7 +37,7 @@ time.time = lambda: now() + shift
 time.time_ns = lambda: now_ns() + int(shift * 1e9)
 import pandas as pd
 import eachlabs_frames as ef
-ef.configure(timeout=5.0, settle_window=2.0, max_concurrency=4)
+ef.configure(timeout=5.0, settle_window=2.0, max_concurrency=2)
 frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(int(sys.argv[1]))]})
 sys.stdout.write("ready"); sys.stdout.flush(); sys.stdin.readline()
 frame.eachlabs.bulk_trigger("wf_free", ["prompt"], run="shared", progress=False)
@@ -81,14 +81,14 @@ def test_processes_that_are_killed_or_frozen_pay_for_no_row_twice(
             assert call.stdin is not None
             call.stdin.close()
         draw.shuffle(calls)
-        moments = sorted(draw.randrange(1, ROWS - 100) for _ in calls[:4])
+        moments = sorted(draw.randrange(1, ROWS - 200) for _ in calls[:4])
         for call, at, number in zip(calls, moments, draw.sample([SIGKILL, SIGKILL, SIGSTOP, SIGSTOP], 4), strict=False):
             until(lambda at=at: sandbox.accepted_count() >= at)  # type: ignore[misc]
             call.send_signal(number)
         assert [call.wait(240) for call in calls[4:]] == [0, 0]  # after the others count as dead
         for call in calls[:4]:
             call.send_signal(SIGCONT)
-        assert sorted(call.wait(240) for call in calls[:4]) == [-SIGKILL, -SIGKILL, 0, 0]
+        assert {call.wait(240) for call in calls[:4]} <= {-SIGKILL, 0}  # 0, too: it may have ended before the signal
     finally:
         for call in calls:
             call.kill()
@@ -101,7 +101,7 @@ def test_processes_that_are_killed_or_frozen_pay_for_no_row_twice(
     unknown = counts.pop("unknown", 0)
     assert set(counts) <= {"queued", "completed"}  # what a search has found may have ended
     # Claimed by a killed call before its request, and not found: at most what two calls had in flight.
-    assert unknown <= 2 * 4 * 10
+    assert unknown <= 2 * 2 * 10
     assert sandbox.accepted_count() + unknown == ROWS
     assert_has_all(out, sandbox)
 
@@ -120,7 +120,10 @@ def calling(results: list[pd.DataFrame]) -> Iterator[None]:
 def test_a_server_that_stops_for_some_seconds_loses_nothing(
     own_server: Server, postgres_schema: str, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing is sent meanwhile, the responses in flight are kept, and the call says what it waits for."""
+    """Nothing is sent meanwhile, the responses in flight are kept, and the call says what it waits for.
+
+    When it is back, it is a replica at first, as at a failover.
+    """
     sandbox.change(latency=0.05)
     ef.configure(journal=own_server.url, max_concurrency=4)
     results: list[pd.DataFrame] = []
@@ -130,9 +133,11 @@ def test_a_server_that_stops_for_some_seconds_loses_nothing(
         until(lambda: "Waiting for it" in caplog.text)
         in_flight = 4 * 10
         sent = sandbox.accepted_count()
-        time.sleep(5.0)  # the outage itself
+        time.sleep(4.0)  # the outage itself
+        own_server.start(standby=True)
+        until(lambda: "is on a read-only server" in caplog.text)
         assert sandbox.accepted_count() <= sent + in_flight
-        own_server.start()
+        own_server.promote()
     (out,) = results
     assert set(out["status"]) == {"queued"}
     assert paid(sandbox) == Counter(out["prompt"])

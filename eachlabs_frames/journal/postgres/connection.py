@@ -32,8 +32,8 @@ _DEFAULTS: Final = {
     "tcp_user_timeout": 30_000,
 }
 
-_AWAY: Final = ("08", "25P03", "57P01", "57P02", "57P03", "57P05")
-"""SQLSTATEs of a connection that is lost or was idle too long, or of a server that stops, restarts or starts."""
+_AWAY: Final = ("08", "25006", "25P03", "57P01", "57P02", "57P03", "57P05")
+"""SQLSTATEs of a connection that is lost or was idle too long, or of a server that stops, starts or is a replica."""
 
 _PROTOCOL_VIOLATION: Final = "08P01"
 
@@ -169,7 +169,7 @@ def _check_server(connection: Connection, url: PostgresUrl) -> None:
     assert row is not None
     is_read_only, *durability, isolation, strings = row
     if is_read_only:
-        raise JournalError(_read_only(url))
+        raise errors.ReadOnlySqlTransaction  # a running call waits: another server may become the primary
     for setting, found, needed in (
         ("default_transaction_isolation", isolation, "read committed"),
         ("standard_conforming_strings", strings, "on"),  # the driver would store other bytes
@@ -185,10 +185,6 @@ def _check_server(connection: Connection, url: PostgresUrl) -> None:
             f"would be paid for twice. Set {setting}=on{scope}"
         )
         raise JournalError(msg)
-
-
-def _read_only(url: PostgresUrl) -> str:
-    return f"the journal {url} is on a read-only server (a replica?): use the URL of the primary server"
 
 
 @contextmanager
@@ -214,12 +210,12 @@ def journal_error(exc: psycopg.Error, url: PostgresUrl) -> JournalError:
     refusal = _refusal(detail, url) if exc.sqlstate in (None, _PROTOCOL_VIOLATION) else None
     if refusal is not None:
         msg = refusal
-    elif is_away(exc):
-        msg = f"the server of the journal {url} cannot be reached ({detail}): check that it is running, and the URL"
     elif isinstance(exc, errors.DiskFull):
         msg = f"the disk of the journal {url} is full ({detail}): free some space on the server"
     elif isinstance(exc, errors.ReadOnlySqlTransaction):
-        msg = _read_only(url)
+        msg = f"the journal {url} is on a read-only server (a replica?): use the URL of the primary server"
+    elif is_away(exc):
+        msg = f"the server of the journal {url} cannot be reached ({detail}): check that it is running, and the URL"
     elif isinstance(exc, errors.InsufficientPrivilege):
         msg = (
             f"the user of the journal {url} has not the rights that it needs ({detail}): connect as the user that owns "

@@ -128,7 +128,7 @@ class ServerSession:
             It failed, or the server was away for too long.
         """
         began, pause = time.monotonic(), _FIRST_PAUSE
-        is_told = False
+        logged = ""
         while True:
             is_new = self._connection is None
             try:
@@ -140,10 +140,10 @@ class ServerSession:
             waited = time.monotonic() - began
             if waited > min(self._max_outage, self._ends_at - began):
                 raise self._give_up(error, waited)
-            if not is_told and time.monotonic() - began > _FIRST_PAUSE:
+            if str(error) != logged and time.monotonic() - began > _FIRST_PAUSE:
                 message = "%s. Waiting for it, up to %g s: nothing is sent meanwhile, and results are kept"
                 logger.warning(message, error, self._max_outage)
-                is_told = True
+                logged = str(error)
             time.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
