@@ -25,4 +25,4 @@ def publish(data: dict[str, Any], metadata: dict[str, Any], display_id: str | No
     """Publish MIME data as an output of the running cell, or as the update of the output with this id."""
     from IPython.display import display  # always installed in a kernel
 
-    display(data, metadata=metadata, raw=True, display_id=display_id, **more)  # type: ignore[no-untyped-call]  # IPython has no types
+    display(data, metadata=metadata, raw=True, display_id=display_id, **more)

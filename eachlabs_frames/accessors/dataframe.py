@@ -83,4 +83,4 @@ def register() -> None:
     if "dask.dataframe" in sys.modules:
         from dask.dataframe.extensions import register_dataframe_accessor  # loaded already: its user's choice
 
-        register_dataframe_accessor("eachlabs")(UnsupportedAccessor)  # type: ignore[no-untyped-call]  # Dask has no types
+        register_dataframe_accessor("eachlabs")(UnsupportedAccessor)

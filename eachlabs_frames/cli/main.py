@@ -39,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     with Signals() as signals, in_one_line():
         try:
             # Each command is a module of its own, imported only when it is called.
-            command = import_module(f".{args.command}_command", __package__)
+            on_dask = args.command == "trigger" and args.dask is not None
+            command = import_module(".trigger_dask" if on_dask else f".{args.command}_command", __package__)
             code: int = command.run(args, signals)
         except UsageError as exc:
             notify(error_text(exc))

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 500
 
+REFRESH_PREFIX = "eachlabs_refreshed_"
+"""Prefix of the result columns of an internal frame, so that they conflict with no input column."""
+
 
 def check_waiting(args: argparse.Namespace) -> None:
     """Raise `UsageError` for options that require ``--wait``."""

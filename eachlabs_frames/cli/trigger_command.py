@@ -15,7 +15,7 @@ from ..frames.trigger import TriggerCall
 from . import input_table, trigger_dry_run
 from .exit_codes import DONE, NOT_ALL
 from .output_table import open_output
-from .sending import check_waiting, finish, has_failed, inputs_of, retry_failed, send, webhook_secret
+from .sending import REFRESH_PREFIX, check_waiting, finish, has_failed, inputs_of, retry_failed, send, webhook_secret
 from .signals import Signals
 from .terminal import error_text, notify
 
@@ -39,16 +39,9 @@ OPTIONS: Final = (
     "progress",
 )
 
-REFRESH_PREFIX: Final = "eachlabs_refreshed_"
-"""Prefix of the result columns of an internal frame, so that they conflict with no input column."""
-
 
 def run(args: argparse.Namespace, signals: Signals) -> int:
     """Check everything, send and write; with ``--wait``, wait and write again."""
-    if args.dask is not None:
-        from . import trigger_dask
-
-        return trigger_dask.run(args, signals)
     _check(args)
     inputs = inputs_of(args)
     frame = input_table.read(args.file, args.input_format)

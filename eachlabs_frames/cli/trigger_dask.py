@@ -25,10 +25,9 @@ from ..models import COMPLETED, SETTLED
 from . import output_folder
 from .exit_codes import DONE, NOT_ALL
 from .partition_files import PartitionFiles, empty_table
-from .sending import MAX_MESSAGE, check_waiting, count_statuses, inputs_of
+from .sending import MAX_MESSAGE, REFRESH_PREFIX, check_waiting, count_statuses, inputs_of
 from .signals import STOPPING, Signals
 from .terminal import error_text, notify, one_line
-from .trigger_command import REFRESH_PREFIX
 
 if TYPE_CHECKING:
     from ..dask import DaskRun
@@ -129,20 +128,20 @@ def _client(address: str, files: int) -> Iterator[Any]:
     if address == "local":
         workers = min(MAX_LOCAL_WORKERS, os.cpu_count() or 1, files)
         with (
-            LocalCluster(  # type: ignore[no-untyped-call]
+            LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
                 dashboard_address=None,
                 silence_logs=logging.CRITICAL,
             ) as cluster,
-            Client(cluster, set_as_default=False) as client,  # type: ignore[no-untyped-call]
+            Client(cluster, set_as_default=False) as client,
         ):
             client.register_plugin(LocalWorker())
             yield client
         return
     try:
-        client = Client(address, set_as_default=False)  # type: ignore[no-untyped-call]
+        client = Client(address, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as exc:
         msg = f"--dask {address}: no Dask scheduler answers: {exc}"
         raise UsageError(msg) from exc
@@ -176,7 +175,7 @@ class _Command:
 
             with self._client.as_current():
                 read = self._files.read
-                frame = dd.from_map(read, names, meta=empty, enforce_metadata=False)  # type: ignore[no-untyped-call]
+                frame = dd.from_map(read, names, meta=empty, enforce_metadata=False)
                 try:
                     result = self._sent(frame, inputs)
                     try:

@@ -308,13 +308,13 @@ def _summary(run: str, rows: int) -> pd.Series[Any]:
 
 def _scheduler(frame: Any) -> Any:
     """Return what computes `frame`: a method of the distributed client, or a function that uses this process."""
-    return get_scheduler(collections=[frame])  # type: ignore[no-untyped-call]  # Dask has no types
+    return get_scheduler(collections=[frame])
 
 
 def _register() -> None:
     if "eachlabs" in vars(dd.DataFrame):  # the accessor that explains how to get this one
         delattr(dd.DataFrame, "eachlabs")
-    register_dataframe_accessor("eachlabs")(DaskAccessor)  # type: ignore[no-untyped-call]  # Dask has no types
+    register_dataframe_accessor("eachlabs")(DaskAccessor)
 
 
 _register()

@@ -248,10 +248,7 @@ class RunJournal(Protocol):
         ...
 
     def read_all(self) -> None:
-        """Read the state of all rows of the run, if `enter` has not: `state` has those of `register` alone otherwise.
-
-        It raises `JournalError` if they cannot be read.
-        """
+        """Read the states of all rows, if `enter` has not; raise `JournalError` if they cannot be read."""
         ...
 
     def register(
