@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..errors import APIError, EachlabsError, Interrupted, UsageError
 from ..frames.runs import load_run
 from ..frames.track import WaitCall
-from ..models import COMPLETED, SETTLED
+from ..models import COMPLETED, INVALID, PENDING, SETTLED
 from . import output_folder
 from .exit_codes import DONE, NOT_ALL
 from .partition_files import PartitionFiles, empty_table
@@ -227,7 +227,8 @@ class _Command:
             if isinstance(exc, KeyboardInterrupt):
                 notify(STOPPING)
             call.cancel()
-            if isinstance(exc, UsageError) and call.status:  # not exit code 2, because rows have been sent
+            sent = [status for status, count in call.status.items() if count and status not in (PENDING, INVALID)]
+            if isinstance(exc, UsageError) and sent:  # not exit code 2, because rows have been sent
                 msg = f"{error_text(exc)}. {self._sent_so_far(call)}. {_RESUME}"
                 raise EachlabsError(msg) from exc
             raise
