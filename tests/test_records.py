@@ -146,8 +146,11 @@ STEP = st.tuples(
 @settings(deadline=None)
 @given(st.lists(STEP, max_size=25))
 def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[tuple[int, int, str]]) -> None:
-    """Whatever two calls write in whatever order, what was accepted stays, until the row is claimed once more."""
-    book, held = RunState(3), dict[int, str]()
+    """Whatever two calls write in whatever order, what was accepted stays, until the row is claimed once more.
+
+    A claim that is given back leaves what was accepted before it.
+    """
+    book, held, before = RunState(3), dict[int, str](), dict[int, str]()
     for number, (row, session, step) in enumerate(steps, start=1):
         said = {
             "execution": Outcome(row, "queued", f"b{session}", f"e{number}"),
@@ -159,11 +162,17 @@ def test_an_accepted_execution_is_only_replaced_after_a_newer_claim(steps: list[
         }
         if step == "claim":
             book.add(*_claim(number, session, row))
-            held.pop(row, None)
+            if row in held:
+                before[row] = held.pop(row)
         elif step == "execution" and row in held and book.sessions[row] == session:
             continue  # nobody answers one claim twice
         else:
+            is_sent, is_own = book.row_state(row).state == "sent", book.sessions[row] == session
             book.add(*_said(number, session, said[step], kind=UPDATE if step == "look" else ANSWER))
+            if step == "release" and is_sent and is_own and row in before:
+                held[row] = before.pop(row)  # the claim created nothing
+            elif is_sent and step in ("execution", "refused", "unknown"):
+                before.pop(row, None)
             if step == "execution":
                 held.setdefault(row, f"e{number}")
         for known, execution_id in held.items():
