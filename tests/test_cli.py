@@ -478,6 +478,15 @@ def test_a_file_that_appears_meanwhile_is_not_written_over(run: Callable[..., Sa
     assert set(files.read(saved)["status"]) == {"completed"}
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_a_problem_names_the_parquet_file_and_its_row(run: Callable[..., Said]) -> None:
+    """Parquet files have no lines, and a command may read many of them."""
+    pd.DataFrame({"prompt": ["fox", None], "style": ["noir", "oil"]}).to_parquet("p.parquet")
+    code, _, err = run("trigger", "p.parquet", *TRIGGER, "--out", "o.csv")
+    assert code == 1
+    assert "as in p.parquet, row 1\n" in err
+
+
 def test_a_disk_that_takes_nothing_leaves_the_ids_on_stderr(
     run: Callable[..., Said], sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,11 +83,12 @@ def of(frame: Frame) -> SourceFile | None:
 
 
 def place(frame: Frame, position: int) -> str:
-    """Return the name of a row for a message: its line in the source file, else its index label."""
+    """Return the name of a row for a message: its line or row in the source file, else its index label."""
     file = of(frame)
     if file is not None and position < len(file.lines):
         return f"{file.name}, line {file.lines[position]}"
-    return f"row {quoted_label(frame.index, position)}"
+    row = f"row {quoted_label(frame.index, position)}"
+    return row if file is None else f"{file.name}, {row}"
 
 
 def commonest_problem(problems: Mapping[int, str], frame: Frame) -> str:
