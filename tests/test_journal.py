@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from eachlabs_frames.errors import JournalError
 from eachlabs_frames.journal import open_journal
 from eachlabs_frames.journal.sqlite.run_journal import SqliteRunJournal
 from eachlabs_frames.models import Outcome
+from tests.forks import holds_in_fork
 from tests.test_journal_contract import PIN, claim, queued, sheet
 
 
@@ -107,16 +107,13 @@ def test_a_forked_child_cannot_use_or_damage_its_parents_run_journal(
     """In the child a claim raises at once instead of waiting for a thread that does not exist; the parent continues."""
     entry = open_run()
     claim(entry, 0)
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
+
+    def is_refused() -> bool:
+        with pytest.raises(JournalError, match="fork"):
             claim(entry, 1)
-        except JournalError as exc:
-            code = 0 if "fork" in str(exc) and entry.close() is None else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        return entry.close() is None
+
+    assert holds_in_fork(is_refused)
     assert claim(entry, 1) == ["new"]
     entry.settle(queued(0, 1))
     assert entry.close() is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from eachlabs_frames.journal.sqlite import sessions
+from tests.forks import holds_in_fork
 
 HOLDER = """
 import sys
@@ -107,16 +108,13 @@ def test_concurrent_checks_do_not_report_a_lease_as_held(journal: Path) -> None:
 def test_a_forked_child_sees_its_parents_lease_and_cannot_release_it(journal: Path) -> None:
     """The child has none of its parent's locks; checking, releasing or exiting there does not release them."""
     lease = sessions.acquire_lease(journal, 5)
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            was_held = _is_held(journal, 5)
-            sessions.release_lease(lease, 5)
-            code = 0 if was_held and _is_held(journal, 5) else 1
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def stays_held() -> bool:
+        was_held = _is_held(journal, 5)
+        sessions.release_lease(lease, 5)
+        return was_held and _is_held(journal, 5)
+
+    assert holds_in_fork(stays_held)
     code_ = "import sys; from pathlib import Path; from eachlabs_frames.journal.sqlite import sessions\n"
     code_ += "print(sessions.lease_state(Path(sys.argv[1]), 5) == 'held')"
     completed = subprocess.run([sys.executable, "-c", code_, str(journal)], capture_output=True, text=True, check=True)

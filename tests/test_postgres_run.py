@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -22,6 +21,7 @@ from eachlabs_frames.journal.postgres.run_journal import PostgresRunJournal
 from eachlabs_frames.journal.postgres.upload_journal import PostgresUploadJournal
 from eachlabs_frames.models import Outcome
 from eachlabs_frames.postgres_url import PostgresUrl
+from tests.forks import holds_in_fork
 from tests.test_journal_contract import PIN, claim, queued, sheet, upload
 
 pytestmark = pytest.mark.postgres
@@ -256,18 +256,15 @@ def test_a_forked_child_does_not_use_its_parents_connection(postgres_url: Postgr
     database = CountingDatabase(postgres_url)
     entry = opened(database)
     claim(entry, 0)
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
+
+    def is_refused_and_has_its_own() -> bool:
+        with pytest.raises(JournalError, match="fork"):
             claim(entry, 1)
-        except JournalError as exc:
-            with closing(opened(PostgresDatabase(postgres_url))) as own:
-                is_granted = claim(own, 2) == ["new"]
-            code = 0 if "fork" in str(exc) and entry.close() is None and is_granted else 2
-        finally:
-            os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with closing(opened(PostgresDatabase(postgres_url))) as own:
+            is_granted = claim(own, 2) == ["new"]
+        return entry.close() is None and is_granted
+
+    assert holds_in_fork(is_refused_and_has_its_own)
     assert claim(entry, 1) == ["new"]
     entry.settle(queued(0, 1))
     assert entry.close() is None

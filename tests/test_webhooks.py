@@ -32,6 +32,7 @@ from eachlabs_frames.views.common.live_view import Subscriber
 from eachlabs_frames.webhooks.server import WebhookServer, listen
 from eachlabs_frames.webhooks.signatures import Verifier, path_token
 
+from .forks import holds_in_fork
 from .waiting import until
 
 WF = "wf_abc123"
@@ -517,13 +518,14 @@ def test_async_calls_use_a_receiver(sandbox: Sandbox) -> None:
 def test_a_forked_child_has_no_receiver(hook: WebhookReceiver) -> None:
     """A forked child does not listen but can start the receiver again; the parent's keeps working."""
     url = hook.url
+
+    def starts_anew() -> bool:
+        was_listening = hook.listening
+        hook.start()
+        return not was_listening and hook.listening and hook.url != url
+
     with hook._lifecycle:  # another thread may hold it when the process forks
-        child = os.fork()
-        if child == 0:
-            listening = hook.listening
-            hook.start()
-            os._exit(0 if not listening and hook.listening and hook.url != url else 1)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert holds_in_fork(starts_anew)
     assert hook.listening
     assert post_signed(hook, {"execution_id": "nobody's", "status": "completed"}) == 204
 
