@@ -56,13 +56,20 @@ def read(source: Path | BinaryIO, *, suffix: str | None = None) -> Frame:
         check_suffix(source)
         name, suffix = str(source), suffix_of(source)
     assert suffix is not None
-    try:
+    with errors_of(name, suffix):
         if isinstance(source, Path) and not source.is_file():
             folder = "a folder, not a file; --dask local triggers the rows of a folder of Parquet files"
             msg = f"{source}: {folder if source.is_dir() else 'no such file'}"
             raise UsageError(msg)
         data = source.read_bytes() if isinstance(source, Path) else source.read()
         return formats.decode(data, suffix, name)
+
+
+@contextlib.contextmanager
+def errors_of(name: str, suffix: str) -> Iterator[None]:
+    """Raise `UsageError` for what goes wrong while the file or stream `name` is read."""
+    try:
+        yield
     except ImportError as exc:
         msg = f"{name}: {NO_PARQUET} ({_first_line(exc)})"
         raise UsageError(msg) from exc

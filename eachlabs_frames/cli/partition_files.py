@@ -124,14 +124,12 @@ def empty_table(path: Path) -> Frame:
     """
     import pandas as pd
 
-    try:
-        frame = empty_of_parquet(path)
-    except FileNotFoundError as exc:
-        msg = f"a Dask worker on {platform.node()} does not see the file {path}"
-        raise UsageError(msg) from exc
-    except (OSError, ValueError) as exc:
-        msg = f"{path}: cannot be read as parquet: {exc}"
-        raise UsageError(msg) from exc
+    with files.errors_of(str(path), PARQUET):
+        try:
+            frame = empty_of_parquet(path)
+        except FileNotFoundError as exc:
+            msg = f"a Dask worker on {platform.node()} does not see the file {path}"
+            raise UsageError(msg) from exc
     plain = isinstance(frame.index, pd.RangeIndex) and frame.index.name is None
     flat: Frame = frame.reset_index(drop=plain)
     return flat
