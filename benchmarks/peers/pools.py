@@ -11,20 +11,16 @@ from .. import clients
 from .arms import Call
 
 
-def sockets() -> Call:
+def sockets(*, look: bool = False) -> Call:
     def call(port: int, frame: pd.DataFrame, concurrency: int) -> pd.DataFrame:
-        ids = clients.sockets(port, frame.to_dict("records"), concurrency=concurrency)
+        ids = clients.sockets(port, frame.to_dict("records"), look=look, concurrency=concurrency)
         return frame.assign(execution_id=ids)
 
     return call
 
 
 def looking_sockets() -> Call:
-    def call(port: int, frame: pd.DataFrame, concurrency: int) -> pd.DataFrame:
-        ids = clients.sockets(port, frame.to_dict("records"), look=True, concurrency=concurrency)
-        return frame.assign(execution_id=ids)
-
-    return call
+    return sockets(look=True)
 
 
 def threads() -> Call:

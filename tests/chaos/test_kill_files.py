@@ -22,16 +22,19 @@ ENDED = {"queue_seconds": 0.0, "run_seconds": (0.0, 0.0)}
 RESUMED = {"timeout": 6.0, "settle_window": 0.5, "max_concurrency": 4}
 
 
+def pictures(folder: Path, *, files: int, rows: int) -> tuple[list[Path], dict[str, list[str]]]:
+    """Write files, and return them and the columns of a frame that refers to them in turn."""
+    paths = [folder / f"{number}.png" for number in range(files)]
+    for number, path in enumerate(paths):
+        path.write_bytes(f"picture {number}".encode() * 2_000)
+    prompts = [f"row {number}" for number in range(rows)]
+    return paths, {"prompt": prompts, "image": [str(paths[number % files]) for number in range(rows)]}
+
+
 @pytest.mark.parametrize(("kind", "at"), [("uploading", 4), ("answered", 1), ("answered", 4)])
 def test_a_kill_during_uploads(server: ForkServer, tmp_path: Path, kind: str, at: int) -> None:
     """The same call resumes: the executions of rows in flight are found by the URLs of their files."""
-    paths = [tmp_path / f"{number}.png" for number in range(FILES)]
-    for number, path in enumerate(paths):
-        path.write_bytes(f"picture {number}".encode() * 2_000)
-    frame = {
-        "prompt": [f"row {number}" for number in range(ROWS)],
-        "image": [str(paths[number % FILES]) for number in range(ROWS)],
-    }
+    paths, frame = pictures(tmp_path, files=FILES, rows=ROWS)
     journal = tmp_path / "journal.sqlite"
     with ef.sandbox.start(configure=False, latency=0.005, **ENDED) as sandbox:
         call, options = trigger(workflow="wf_free"), {"frame": frame, "paths": ["image"]}
@@ -75,13 +78,7 @@ def check_files(sandbox: Sandbox, paths: list[Path]) -> None:
 def test_two_processes_with_kills_and_faults_upload_a_known_file_once(server: ForkServer, tmp_path: Path) -> None:
     """In each round two processes start together; what is at the API after a round is not uploaded by a later one."""
     chance, rows, files = random.Random(14), 24, 12
-    paths = [tmp_path / f"{number}.png" for number in range(files)]
-    for number, path in enumerate(paths):
-        path.write_bytes(f"picture {number}".encode() * 2_000)
-    frame = {
-        "prompt": [f"row {number}" for number in range(rows)],
-        "image": [str(paths[number % files]) for number in range(rows)],
-    }
+    paths, frame = pictures(tmp_path, files=files, rows=rows)
     options = {"frame": frame, "paths": ["image"], "max_uploads": 2, **RESUMED}
     journal = tmp_path / "journal.sqlite"
     known: set[str | None] = set()
