@@ -22,8 +22,6 @@ _MISSING: Final[Mapping[ColumnKind, Any]] = {"text": None, "time": NO_TIME, "num
 _DETAILS: Final = [(name, COLUMNS[name]) for name in Outcome._fields[5:]]
 """The columns that only the API fills in: a later value replaces an earlier one."""
 
-_NO_DETAILS: Final = (None,) * len(_DETAILS)
-
 _not_in_flight: Final = itemgetter(*SETTLED, PENDING)
 
 
@@ -154,23 +152,17 @@ class Results:
 
     def replace(self, outcome: Outcome) -> None:
         """Overwrite a row with the outcome of a new trigger."""
-        row, status, bulk_id, execution_id, error = outcome[:5]
+        row, execution_id = outcome.position, outcome.execution_id
         existing = self.execution_id[row]
-        if existing is None and self.status[row] == PENDING and outcome[5:] == _NO_DETAILS:
-            # The first outcome of nearly every row. A pending row has no details to overwrite.
-            self._set_status(row, status)
-            self.accepted += execution_id is not None
-            self.bulk_id[row], self.execution_id[row], self.error[row] = bulk_id, execution_id, error
-            return
         if existing not in (None, execution_id):
             cost = self.cost[row]
             self.superseded += 1
             self.superseded_cost += 0.0 if isnan(cost) else cost
             self.superseded_unknown += isnan(cost)
-        self._set_status(row, status)
+        self._set_status(row, outcome.status)
         self.accepted += (execution_id is not None) - (existing is not None)
         # The journal stores the cost before the output, and other columns after both.
-        self.store(row, bulk_id, status, *outcome[3:7], outcome.cost, outcome.output, *outcome[9:])
+        self.store(row, outcome.bulk_id, outcome.status, *outcome[3:7], outcome.cost, outcome.output, *outcome[9:])
 
     def correct(self, outcome: Outcome) -> None:
         """Overwrite a row that has another row's execution: it was not paid in addition."""

@@ -291,6 +291,20 @@ def test_edit_is_detected_without_a_journal(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:the journal is off")
+def test_a_row_whose_execution_was_cleared_gets_no_details_of_the_earlier_one(sandbox: Sandbox) -> None:
+    """A user clears the id and the status to send a row again, and leaves its output, cost and times in the frame."""
+    ef.configure(journal=None)
+    out = frame(2).eachlabs.bulk_trigger(WF, INPUTS, wait=True)
+    assert out["output"].notna().all()
+    out.loc[0, ["execution_id", "status"]] = None
+    sandbox.change(hold=True)
+    again = out.eachlabs.bulk_trigger(WF, INPUTS)
+    assert accepted(sandbox) == 3
+    assert again.loc[0, ["started_at", "completed_at", "output", "cost"]].isna().all()
+    assert again.loc[1, "output"] == out.loc[1, "output"]
+
+
+@pytest.mark.filterwarnings("ignore:the journal is off")
 def test_edit_does_not_mark_other_rows_as_edited(sandbox: Sandbox) -> None:
     """The checksum of a large whole float does not depend on the values of the other rows."""
     ef.configure(journal=None)
