@@ -140,7 +140,7 @@ class Sender:
         )
         if isinstance(self._connection.references, FileReferences):
             self._connection.references.follow(uploader.references)
-        uploader.doubt(self._digests([row for row in self._actions.send if self._results.status[row] == FAILED]))
+        uploader.recheck(self._digests([row for row in self._actions.send if self._results.status[row] == FAILED]))
         uploader.add(self._digests(self._actions.send))
         return uploader
 

@@ -107,7 +107,7 @@ class Uploader:
         self._records = journal.open_uploads(account)
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
-        self._doubted: set[str] = set()
+        self._to_recheck: set[str] = set()
         self._used: set[str] = set()
         self._changed = asyncio.Event()
         self._is_stopped = False
@@ -123,11 +123,11 @@ class Uploader:
                 self._queue.put_nowait(digest)
                 self._progress.add()
 
-    def doubt(self, digests: Iterable[str]) -> None:
-        """Ask whether these contents are still at the API before their URLs are sent again: executions have failed."""
+    def recheck(self, digests: Iterable[str]) -> None:
+        """Ask the storage for these contents before their URLs are sent again: executions with them have failed."""
         for digest in digests:
             if isinstance(self._outcomes.pop(digest, None), UploadRecord):
-                self._doubted.add(digest)
+                self._to_recheck.add(digest)
 
     async def ensure(self, digests: Iterable[str]) -> dict[str, str] | None:
         """Wait until each of these contents is at the API, and its URL in `urls`, or has failed.
@@ -217,8 +217,8 @@ class Uploader:
         now = self._clock.epoch()
         earlier = await self._records.find(digest)
         for record in earlier:
-            if is_usable(record, now) and (digest not in self._doubted or not await transfer.is_gone(record)):
-                self._doubted.discard(digest)
+            if is_usable(record, now) and (digest not in self._to_recheck or not await transfer.is_gone(record)):
+                self._to_recheck.discard(digest)
                 return record
         for record in earlier:
             if record.uploaded_at is None and is_usable(replace(record, uploaded_at=record.presigned_at), now):
