@@ -282,15 +282,15 @@ def test_a_connection_that_the_server_ends_when_it_is_idle_is_replaced(
     """Between two requests of a call: nobody notices."""
     own_server.execute(
         "GRANT CREATE ON DATABASE postgres TO part",
-        "ALTER ROLE part SET idle_session_timeout = '100ms'",
+        "ALTER ROLE part SET idle_session_timeout = '1s'",  # a busy machine may leave a new connection idle for less
         "ALTER ROLE part SET idle_in_transaction_session_timeout = '10s'",
     )
-    sandbox.change(latency=0.3)
+    sandbox.change(latency=1.3)
     ef.configure(journal=own_server.url_of(role), max_concurrency=1)
-    frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(30)]})
+    frame = pd.DataFrame({"prompt": [f"p{row}" for row in range(20)]})
     out = frame.eachlabs.bulk_trigger("wf_free", ["prompt"], run="r", progress=False)
     assert set(out["status"]) == {"queued"}
-    assert out["execution_id"].nunique() == sandbox.accepted_count() == 30
+    assert out["execution_id"].nunique() == sandbox.accepted_count() == 20
     assert ef.load_run("r")["execution_id"].tolist() == out["execution_id"].tolist()
     assert not caplog.records
 
